@@ -28,6 +28,7 @@ from typing import NamedTuple
 from roundhouse.paths import CHECKOUT as ROOT
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
+from gateway_stand import FORWARDER
 from real_gateway import Gateway, free_port, is_free, until
 
 from roundhouse.gateway import config as gateway_config
@@ -41,18 +42,6 @@ TOKENS_PER_SECOND = 1600
 # The limit of one stream.
 MOST_OF_ONE = 200
 LATER_MS, SHARE = 0.5, 0.97
-# A configuration that only forwards.
-BARE = """
-defaults
-    mode http
-    option http-no-delay
-    timeout connect 1s
-    timeout client 1m
-    timeout server 1m
-listen bare
-    bind 127.0.0.1:{port}
-    server engine 127.0.0.1:{engine}
-"""
 
 
 class Round(NamedTuple):
@@ -126,7 +115,7 @@ def compare(ways: dict[str, int], connections: int, rounds: int) -> bool:
 def forwarding(folder: Path, engine: int) -> Iterator[int]:
     """Run an HAProxy that only forwards; yield its port."""
     port, config = free_port(), folder / "bare.cfg"
-    config.write_text(BARE.format(port=port, engine=engine))
+    config.write_text(FORWARDER.format(port=port, engine=engine))
     with subprocess.Popen(["haproxy", "-f", config]) as process:
         try:
             until(lambda: not is_free(port))

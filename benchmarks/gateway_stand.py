@@ -110,8 +110,11 @@ def gateway(**settings: object) -> Iterator[Gateway]:
         gateway_config.FOLDER = haproxy.RUNTIME = folder
         serving.FOLDER = Path(folder)
         serving.record("dev", ["po"])
+        # Only for this HAProxy, not for the engine and the forwarder.
         os.environ.update(_unit_environment())
         made = Gateway(Path(folder), **settings).start()
+        for name in _unit_environment():
+            del os.environ[name]
         try:
             yield made
         except BaseException:
@@ -137,8 +140,8 @@ def ways() -> Iterator[list[Way]]:
 
 def worker(made: Gateway) -> int:
     """Return the pid of the gateway's only worker."""
-    (line,) = (line for line in haproxy._ask("show proc").splitlines() if line.split()[1:2] == ["worker"])
-    return int(line.split()[0])
+    (pid,) = haproxy._workers()
+    return pid
 
 
 def _unit_environment() -> dict[str, str]:

@@ -19,9 +19,13 @@ if [ ! -e "$folder/complete" ]; then
   work=$(mktemp --directory --tmpdir="${folder%/*}" haproxy.XXXXXX)
   trap 'rm -rf "$work"' EXIT
   mirror=$("$here/mirror.sh")
+  if [ -z "$mirror" ]; then
+    echo "setup: apt has no Debian mirror, so HAProxy of Debian $suite is not downloaded. Run the tests on Debian." >&2
+    exit 1
+  fi
   mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial" "$work/root/bin"
   : >"$work/state/status" # nothing is installed, so the libraries are downloaded too
-  echo "deb [signed-by=$keyring] ${mirror:-http://deb.debian.org/debian} $suite main" >"$work/sources.list"
+  echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
   cat >"$work/apt.conf" <<APT
 Dir::State "$work/state";
 Dir::State::status "$work/state/status";

@@ -202,7 +202,7 @@ def test_another_account_that_takes_a_crashed_engines_port_gets_no_request(gate)
     assert agent["state"] == "ready"
     script = IMPOSTOR.format(port=PORTS["architect"] + 20000)
     gate.host.check_output("printf %%s %s > /tmp/impostor.py", script)
-    start = "systemd-run --quiet --unit lab-impostor --property User=nobody python3 /tmp/impostor.py"
+    start = "systemd-run --quiet --unit lab-impostor --property User=daemon python3 /tmp/impostor.py"
     gate.host.check_output(start)
     try:
         gate.host.check_output("systemctl kill --signal=KILL roundhouse-architect")
